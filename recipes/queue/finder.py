@@ -168,7 +168,8 @@ class Finder:
         """Look for the items of the next claim, so that it need not wait for a look."""
         self._may_look_ahead = False
         found, place = await self._look(want, 0)
-        self._spare = place.share(of_first_priority(found)) if place.of > 1 else []
+        if place.of > 1:
+            self._spare = place.share(of_first_priority(found))
 
     async def is_ours(self, delivery: Delivery) -> bool:
         """Whether the existing claim is ours."""
@@ -293,7 +294,7 @@ class Finder:
             if place.of > 1:
                 claims_now = _CLAIMS_A_LOOK if began - self._looked_at < _QUICK_SECONDS else 1
                 most = max(most, min(want * place.of * claims_now, _FARTHEST))
-            self._looked_at = began
+            self._looked_at, self._spare = began, []  # what an earlier look found is too old now
             found, next_due = await self._choose(names, guesses, most)
         finally:
             for call in (*guesses.values(), *filter(None, [consumers])):

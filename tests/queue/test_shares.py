@@ -141,6 +141,27 @@ async def test_a_task_that_wants_one_item_waits_also_if_a_stream_beside_it_leave
             assert second.item.number != first.item.number
 
 
+async def test_what_an_earlier_look_found_is_no_longer_claimed_after_another_look(hosts, root, monkeypatch):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as one, connect(hosts) as two:
+            queue = Queue(one, root)
+            await queue.put_many([b"low"] * 128)
+            finders = [made._parts().finder for made in (queue, Queue(two, root))]
+            for finder in finders:
+                finder._presence.enter()
+            await one.sync(), await two.sync()
+            finder = max(finders, key=lambda finder: finder._presence._own)  # the first 16 items are not in its share
+            monkeypatch.setattr("recipes.queue.finder._QUICK_SECONDS", float(SECONDS))
+            while not finder._spare:
+                assert await finder.claim(8, hand_out=0)
+            await queue.put(b"high", priority=1)
+            await finder._client.sync()
+            monkeypatch.setattr("recipes.queue.finder._QUICK_SECONDS", 0.0)
+            assert await finder.wait(8, hand_out=0) == []  # the next item is in the share of the other one
+            monkeypatch.setattr("recipes.queue.finder._QUICK_SECONDS", float(SECONDS))
+            assert [found.value for found in await finder.wait(8, hand_out=1)] == [b"high"]
+
+
 @pytest.mark.parametrize("on_hand", [1, 4])
 async def test_a_stream_takes_from_the_share_of_another_one_once_it_has_no_more_work(hosts, root, on_hand):
     """Also if its blocks, of which it may have so many, were busy when it found nothing in its own share."""
