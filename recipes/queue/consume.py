@@ -253,7 +253,7 @@ class Messages(Generic[T]):
             if (session := self._native.client.session).lost:
                 self._forget()
                 raise session.ending(path=self._path)
-            self._top_up()  # a count may have been refused, since its claim had gone: a task may wait for the next one
+            self._top_up()  # nobody else does so after a count whose outcome nobody knows
             want = self._room()
             if not self._is_worth_a_claim(want):
                 if self._is_worth_a_look(want):
@@ -376,6 +376,8 @@ class Messages(Generic[T]):
                 self._doubtful.append(delivery)  # the item's history has changed, or nobody knows the outcome
                 if self._draining:
                     self._clear_doubts_later()
+            if write.failed_at >= 0 and not self._draining:
+                self._top_up(send=False)  # the next one instead; the writer sends it
             if write.error is not None:
                 self._wanted.set()
 

@@ -6,6 +6,7 @@ import pytest
 
 from recipes import AckLost, Queue, SessionExpired, connect
 from recipes.core.jute import opcodes as op
+from recipes.queue import claims
 from tests.queue.conftest import SECONDS, until
 
 pytestmark = pytest.mark.anyio
@@ -133,6 +134,40 @@ async def test_a_task_that_waits_gets_the_next_item_when_others_were_taken_from_
                     await client.delete(messages._finder.claim_path(delivery))
             async with await anext(messages) as message:
                 assert message.data == b"4"
+
+
+async def test_a_task_that_waits_gets_the_next_item_when_others_were_taken_although_no_new_one_comes(client, root, hosts):
+    """While the stream waits for more items, since it has room, its tasks are given what it has."""
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as other:
+            queue = Queue(client, root)
+            await put_numbers(queue, 4)
+            async with queue.consume(concurrency=1, prefetch=20) as messages:
+                await until(lambda: _is(lambda: messages._ready and len(messages._claimed) == 3))
+                async with await anext(messages) as message:
+                    assert message.data == b"0"
+                    native = Queue(other, root)._parts().native
+                    for delivery in list(messages._claimed)[:2]:
+                        multi = other.multi()
+                        multi.delete(messages._finder.claim_path(delivery))
+                        step = claims.claim_and_hand_out
+                        multi.extend(native.buckets.step(delivery.bucket, delivery.item, step, native.who))
+                        assert (await multi.start().result()).error is None
+                async with await anext(messages) as message:
+                    assert message.data == b"3"
+
+
+async def test_a_task_that_waits_gets_the_next_item_when_the_znode_of_its_client_was_deleted(client, root):
+    with anyio.fail_after(SECONDS):
+        queue = Queue(client, root)
+        await put_numbers(queue, 21)
+        async with queue.consume(concurrency=1, prefetch=20) as messages:
+            await until(lambda: _is(lambda: messages._ready and len(messages._claimed) == 20))
+            with pytest.raises(AckLost):
+                async with await anext(messages):
+                    await client.delete(messages._native.writer._own)  # so nobody knows what became of its last writes
+            async with await anext(messages) as message:
+                assert message.data in (b"1", b"2", b"3")
 
 
 async def test_u20_a_drain_puts_back_at_once_and_lets_blocks_end(client, root, hosts):
