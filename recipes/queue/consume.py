@@ -321,6 +321,7 @@ class Messages(Generic[T]):
         self._claimed.clear()
         self._ready.clear()
         self._doubtful.clear()
+        self._cleared = None
         for custody in [custody for custody in self._in_hand.values() if not custody.begun]:
             del self._in_hand[custody.delivery]
         if not self._in_hand:
@@ -374,7 +375,7 @@ class Messages(Generic[T]):
                     self._wake_one()
             elif write.failed_at != 0:  # else the claim is gone
                 self._doubtful.append(delivery)  # the item's history has changed, or nobody knows the outcome
-                if self._draining:
+                if self._draining or write.failed_at > 0:  # `_fetch` may wait for more items
                     self._clear_doubts_later()
             if write.failed_at >= 0 and not self._draining:
                 self._top_up(send=False)  # the next one instead; the writer sends it
@@ -405,10 +406,12 @@ class Messages(Generic[T]):
                     raise write.error
 
     def _clear_doubts_later(self) -> None:
-        """As `_clear_doubts`, in a job of its own, since `_fetch` has ended or is about to."""
+        """As `_clear_doubts`, in a job of its own, since `_fetch` has ended, is about to, or waits for items."""
         client = self._native.client
         if not self._doubtful or client.session.lost or client.state is ConnectionState.CLOSED:
             return  # the claims go with the session
+        if self._cleared is not None and not self._cleared.is_set():
+            return  # such a job is under way, and takes these, too
         cleared = self._cleared = anyio.Event()
 
         async def clear() -> None:

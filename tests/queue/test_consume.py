@@ -136,7 +136,7 @@ async def test_a_task_that_waits_gets_the_next_item_when_others_were_taken_from_
                 assert message.data == b"4"
 
 
-async def test_a_task_that_waits_gets_the_next_item_when_others_were_taken_although_no_new_one_comes(client, root, hosts):
+async def test_a_task_that_waits_gets_the_next_item_when_others_were_taken_and_no_new_one_comes(client, root, hosts):
     """While the stream waits for more items, since it has room, its tasks are given what it has."""
     with anyio.fail_after(SECONDS):
         async with connect(hosts) as other:
@@ -155,6 +155,24 @@ async def test_a_task_that_waits_gets_the_next_item_when_others_were_taken_altho
                         assert (await multi.start().result()).error is None
                 async with await anext(messages) as message:
                     assert message.data == b"3"
+
+
+async def test_an_item_whose_count_was_refused_goes_back_although_the_stream_waits_for_more(client, root, hosts):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as other:
+            queue = Queue(client, root)
+            await put_numbers(queue, 3)
+            async with queue.consume(concurrency=1, prefetch=20) as messages:
+                await until(lambda: _is(lambda: messages._ready and len(messages._claimed) == 2))
+                async with await anext(messages):
+                    buckets, delivery = Queue(other, root)._parts().native.buckets, messages._claimed[0]
+                    multi = buckets.step(delivery.bucket, delivery.item, claims.hand_out)  # before our claim
+                    assert (await multi.start().result()).error is None
+                seen = []
+                for _ in range(2):
+                    async with await anext(messages) as message:
+                        seen.append((message.data, message.attempt))
+                assert seen == [(b"2", 1), (b"1", 2)]
 
 
 async def test_a_task_that_waits_gets_the_next_item_when_the_znode_of_its_client_was_deleted(client, root):
