@@ -140,13 +140,16 @@ class Writer:
         cancelled before they are sent, they never are, unless `keep` is set. If they were sent, it waits for the
         outcome for two seconds at most; `undo` happens whenever the outcome comes.
         """
-        await self.prepare()
+        if not self._own:
+            await self.prepare()
         write = Write(operations, shows=shows, sent=sent)
         write.carried = True
         self._waiting.append(write)
         try:
-            await self._gather()
-            await write.wait()
+            if not (self._gathering or self._under_way):
+                await self._gather()
+            if not write.done:
+                await write.wait()
             if self._waiting:
                 await self._gather()
         except BaseException:

@@ -90,6 +90,7 @@ class Messages(Generic[T]):
         self._cleared: anyio.Event | None = None  # set when the job ends that returns these
         self._waiting: deque[anyio.Event] = deque()  # tasks that wait for a message
         self._wanted = anyio.Event()  # set when there is room for more claims
+        self._has_enough = False  # whether it claims no more ahead, since all that waits is in the shares of others
         self._left = anyio.Event()  # set when no block has a message
         self._draining = False
         self._fetching = anyio.CancelScope()  # of the job `_fetch`
@@ -143,7 +144,8 @@ class Messages(Generic[T]):
 
     async def __anext__(self) -> Message[T]:
         while True:
-            self._top_up()
+            if not self._ready:  # otherwise the end of the last block has done so
+                self._top_up()
             if self._ready:
                 delivery = self._ready.popleft()
                 custody = Custody(self._native, self._finder, delivery, self._rules, self._leave)
@@ -251,9 +253,12 @@ class Messages(Generic[T]):
             if (session := self._native.client.session).lost:
                 self._forget()
                 raise session.ending(path=self._path)
+            self._top_up()  # nobody else does so after a count whose outcome nobody knows
             want = self._room()
-            # Wait until there is room for enough items to be worth a multi.
-            if want <= 0 or (self._claimed and want * 2 < self._prefetch):
+            if not self._is_worth_a_claim(want):
+                if self._is_worth_a_look(want):
+                    await self._finder.look_ahead(self._prefetch // 2)
+                    continue
                 self._wanted = anyio.Event()
                 await self._wanted.wait()
                 continue
@@ -263,6 +268,7 @@ class Messages(Generic[T]):
             if self._draining:  # another task ended the stream when these had come, but before this task's turn
                 self._going_back += self._back(found)
                 return
+            self._has_enough = not found
             for delivery in found:
                 if delivery.handed_out:
                     self._ready.append(delivery)
@@ -315,6 +321,7 @@ class Messages(Generic[T]):
         self._claimed.clear()
         self._ready.clear()
         self._doubtful.clear()
+        self._cleared = None
         for custody in [custody for custody in self._in_hand.values() if not custody.begun]:
             del self._in_hand[custody.delivery]
         if not self._in_hand:
@@ -327,6 +334,19 @@ class Messages(Generic[T]):
     def _room(self) -> int:
         return self._prefetch + self._free() - len(self._claimed)
 
+    def _is_worth_a_claim(self, room: int) -> bool:
+        """Whether there is room for enough items to be worth a multi.
+
+        While all that waits is in the shares of others, only a stream that has nothing left to hand out claims.
+        """
+        if self._has_enough:
+            return not self._claimed and self._free() > 0
+        return room > 0 and (not self._claimed or room * 2 >= self._prefetch)
+
+    def _is_worth_a_look(self, room: int) -> bool:
+        """Whether to look already for the items of the next claim: that takes about as long as the next messages."""
+        return room * 4 >= self._prefetch and not self._has_enough and self._finder.is_short_of(self._prefetch // 2)
+
     def _top_up(self, *, send: bool = True) -> None:
         """Count the deliveries of the next messages, up to `concurrency`."""
         free = self._free()
@@ -335,7 +355,8 @@ class Messages(Generic[T]):
             self._count(self._claimed.popleft())
         if send:
             self._native.writer.send()
-        if self._room() > 0:
+        room = self._prefetch + free - len(self._claimed)
+        if self._is_worth_a_claim(room) or self._is_worth_a_look(room):
             self._wanted.set()
 
     def _count(self, delivery: Delivery) -> None:
@@ -354,8 +375,10 @@ class Messages(Generic[T]):
                     self._wake_one()
             elif write.failed_at != 0:  # else the claim is gone
                 self._doubtful.append(delivery)  # the item's history has changed, or nobody knows the outcome
-                if self._draining:
+                if self._draining or write.failed_at > 0:  # `_fetch` may wait for more items
                     self._clear_doubts_later()
+            if write.failed_at >= 0 and not self._draining:
+                self._top_up(send=False)  # the next one instead; the writer sends it
             if write.error is not None:
                 self._wanted.set()
 
@@ -383,10 +406,12 @@ class Messages(Generic[T]):
                     raise write.error
 
     def _clear_doubts_later(self) -> None:
-        """As `_clear_doubts`, in a job of its own, since `_fetch` has ended or is about to."""
+        """As `_clear_doubts`, in a job of its own, since `_fetch` has ended, is about to, or waits for items."""
         client = self._native.client
         if not self._doubtful or client.session.lost or client.state is ConnectionState.CLOSED:
             return  # the claims go with the session
+        if self._cleared is not None and not self._cleared.is_set():
+            return  # such a job is under way, and takes these, too
         cleared = self._cleared = anyio.Event()
 
         async def clear() -> None:

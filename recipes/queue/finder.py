@@ -4,10 +4,11 @@ Looking is level-triggered: each look reads the current state of the buckets and
 back meanwhile. One round trip reads the list of the buckets and the first bucket. Further buckets are read only if more
 items are wanted. A bucket in which nothing can happen before a known time is not read before that time.
 
-Consumers that claim many items at a time have shares (shares.py), and there one look serves a few claims, if these
-follow quickly. Whoever has nothing in its share, or claims few items, begins at a random position among the first items
-if there have been rivals lately. Claims of many items that were refused twice in a row wait for a turn, if that comes
-quickly.
+Consumers that claim many items at a time have shares (shares.py), and there one look serves some claims, if these
+follow quickly. While a stream has messages to hand out and finds nothing in its share, it leaves what is in the other
+shares to others. If it has none, and for a claim of few items, the claim begins at a random position among the first
+items if there have been rivals lately. Claims of many items that were refused twice in a row wait for a turn, if that
+comes quickly.
 
 Of the consumers that find nothing, one waits for changes with a watch, and the others wait in line behind it. So a put
 wakes one of them, however many there are. A consumer that stalls at the head of the line does not delay the others for
@@ -48,7 +49,7 @@ _MOST_RIVALS = 3  # rivals that a random start leaves items for, at most
 _MANY = 8  # items in a claim, from which on consumers have shares
 _FARTHEST = 1_000  # among how many items a consumer looks for those of its share, at most
 # Where there are shares, a look that follows the last one within this time serves so many claims, for as long.
-_QUICK_SECONDS, _CLAIMS_A_LOOK = 0.1, 4
+_QUICK_SECONDS, _CLAIMS_A_LOOK = 0.1, 8
 _MOST_REFUSED, _TURN_SECONDS = 2, 0.25
 
 
@@ -98,28 +99,32 @@ class Finder:
         self._presence = Presence(native.client, native.clients)
         self._spare: list[Found] = []  # what the last look found in our share beyond a claim, to be claimed next
         self._looked_at = -math.inf
+        self._may_look_ahead = False  # whether there are shares, and nobody has looked ahead since the last claim
+        self._left_to_others = False  # whether all that the last look found was left to those whose shares it is in
         self._refused = 0  # claims of many items in a row
         self._rivals = 0.0  # running estimate of consumers that claim at the same time
         self._largest = 0  # bytes of the largest item so far
 
-    async def claim(self, want: int, *, hand_out: int) -> list[Delivery]:
+    async def claim(self, want: int, *, hand_out: int, only_own: bool = False) -> list[Delivery]:
         """Claim up to `want` waiting items; returns an empty list if there are none now.
 
         hand_out: of how many to count the delivery in the same multi. If this is cancelled, it leaves no claim behind.
+        only_own: leave items in the shares of others to those, if this client has a share.
         Items that cannot be read, or were handed out too often, go to the dead letters.
         """
         await self._native.prepare()
         want = min(want, _MOST_CLAIMS)
+        only_own = only_own and want >= _MANY
         while True:
             deliveries: list[Delivery] | None = []
             if want < _MANY or self._refused < _MOST_REFUSED:
-                deliveries = await self._try(want, hand_out, begin_anywhere=True)
+                deliveries = await self._try(want, hand_out, only_own, begin_anywhere=True)
             else:
                 try:
                     async with Lock(self._client, f"{self._native.path}/turn").try_acquire(
                         within=_TURN_SECONDS
                     ) as turn:
-                        deliveries = await self._try(want, hand_out, begin_anywhere=turn is None)
+                        deliveries = await self._try(want, hand_out, only_own, begin_anywhere=turn is None)
                 except LockLost:  # somebody broke it, or the session is over and the next request raises
                     pass
                 except BaseException:
@@ -131,10 +136,15 @@ class Finder:
                 return deliveries
 
     async def wait(self, want: int, *, hand_out: int) -> list[Delivery]:
-        """Wait for items and claim them: at least one, at most `want`."""
+        """Wait for items and claim them: at least one, at most `want`.
+
+        It returns an empty list at once if many are wanted, none of them to be handed out now, and there are only items
+        in the shares of others. A consumer that has work leaves these to others: if both claim them, one is refused.
+        """
+        only_own = want >= _MANY and not hand_out
         while True:
-            found = await self.claim(want, hand_out=hand_out)
-            if found:
+            found = await self.claim(want, hand_out=hand_out, only_own=only_own)
+            if found or (only_own and self._left_to_others):  # a stream beside this caller sets it, too
                 return found
             try:
                 with anyio.move_on_after(_BEHIND_SECONDS * self._client.random.uniform(0.7, 1.3)) as limit:
@@ -148,6 +158,18 @@ class Finder:
                 raise
             if found:
                 return found
+
+    def is_short_of(self, want: int) -> bool:
+        """Whether `look_ahead` is of use to a claim of so many items that follows the last one quickly."""
+        quick = self._client.clock() - self._looked_at < _QUICK_SECONDS
+        return self._may_look_ahead and quick and want >= _MANY and len(self._spare) < want
+
+    async def look_ahead(self, want: int) -> None:
+        """Look for the items of the next claim, so that it need not wait for a look."""
+        self._may_look_ahead = False
+        found, place = await self._look(want, 0)
+        if place.of > 1:
+            self._spare = place.share(of_first_priority(found))
 
     async def is_ours(self, delivery: Delivery) -> bool:
         """Whether the existing claim is ours."""
@@ -272,7 +294,7 @@ class Finder:
             if place.of > 1:
                 claims_now = _CLAIMS_A_LOOK if began - self._looked_at < _QUICK_SECONDS else 1
                 most = max(most, min(want * place.of * claims_now, _FARTHEST))
-            self._looked_at = began
+            self._looked_at, self._spare = began, []  # what an earlier look found is too old now
             found, next_due = await self._choose(names, guesses, most)
         finally:
             for call in (*guesses.values(), *filter(None, [consumers])):
@@ -345,7 +367,7 @@ class Finder:
                 await self._native.writer.write(multi)
             self._seen[path] = now
 
-    async def _try(self, want: int, hand_out: int, *, begin_anywhere: bool) -> list[Delivery] | None:
+    async def _try(self, want: int, hand_out: int, only_own: bool, *, begin_anywhere: bool) -> list[Delivery] | None:
         """Claim `want` of the first waiting items; None if none waits, an empty list if others were faster.
 
         begin_anywhere: where there is no share of ours, start at a random position among the first items if there have
@@ -353,16 +375,22 @@ class Finder:
         """
         if want >= _MANY and self._spare and self._client.clock() - self._looked_at < _QUICK_SECONDS:
             own, self._spare = self._spare[:want], self._spare[want:]
+            self._may_look_ahead = True
             return await self._take(own, hand_out) or []
         rivals = round(self._rivals) if begin_anywhere else 0
+        self._left_to_others = False
         found, place = await self._look(want, rivals)
         if not found:
             return None
+        self._may_look_ahead = place.of > 1
         if place.of > 1:
             found = of_first_priority(found)
             if own := place.share(found):
                 self._spare = own[want:]
                 return await self._take(own[:want], hand_out) or []
+            if only_own:
+                self._left_to_others = True
+                return None
         rivals = max(rivals, place.of - 1) if begin_anywhere else 0
         while found:
             begin = max(0, min(want * self._client.random.randint(0, rivals), len(found) - want))

@@ -72,6 +72,14 @@ class Custody(Tenure):
         self.begun = True
         return True
 
+    def watch_own(self) -> None:
+        """Watch the claim, unless the block ends within this turn of the event loop, as very short ones do."""
+        self.client.home.run_next(self._watch_soon)
+
+    def _watch_soon(self) -> None:
+        if not (self._settled or self.ended.is_set()):
+            super().watch_own()
+
     async def exit(self, error: BaseException | None) -> bool | None:
         """End the block: acknowledge the item, or return it to the queue."""
         if self._scope.home.why_not_here():
@@ -84,7 +92,7 @@ class Custody(Tenure):
                 self.ended.set(FAILED)
             else:
                 self.ended.set(CANCELLED)
-        return await super().exit(error)
+        return await self._finish(error, RELEASED)
 
     def put_back(self) -> None:
         """Cancel the block, so that the item returns to the queue, uncounted."""

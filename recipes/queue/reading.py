@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from recipes.core.errors import RecipesError, StoreError
-from recipes.writer import MOST_BYTES
 
 if TYPE_CHECKING:
     from recipes.core.client.call import Call
@@ -12,6 +11,7 @@ if TYPE_CHECKING:
     from recipes.core.jute.records import Stat
 
 _MOST = 8 << 20  # bytes that one request may ask for, as far as their number is known
+_AT_FIRST = 20  # items in one request while nothing is known about their sizes
 _MOST_ITEMS = 60  # in one request: each may be larger than all before, and a client takes replies of up to 64 MiB
 
 
@@ -33,7 +33,7 @@ class Reading:
         """Ask for them. Called again each time that the multi is sent again: earlier answers may be older than it."""
         self.abandon()
         self._calls = []
-        most = min(max(1, _MOST // (self.largest or MOST_BYTES)), _MOST_ITEMS)
+        most = min(max(1, _MOST // self.largest), _MOST_ITEMS) if self.largest else _AT_FIRST
         try:
             for at in range(0, len(self._paths), most):
                 asked = self._paths[at : at + most]

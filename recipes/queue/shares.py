@@ -3,8 +3,8 @@
 A claim of many items fails as a whole if somebody was faster with one of them. So each consumer that claims many items
 at a time has an ephemeral znode among the queue's clients for as long as it consumes, and from the list of these they
 all compute the same division: runs of neighbouring numbers go to one consumer after the other. It is a matter of speed
-only. Who sees an outdated list, or has nothing in its own share, claims items of others, and whoever is faster gets
-them.
+only. Who sees an outdated list, or has neither a message to hand out nor an item in its own share, claims items of
+others, and whoever is faster gets them.
 """
 
 from collections.abc import Sequence

@@ -5,6 +5,8 @@ import anyio.lowlevel
 import pytest
 
 from recipes import AckLost, Queue, SessionExpired, connect
+from recipes.core.jute import opcodes as op
+from recipes.queue import claims
 from tests.queue.conftest import SECONDS, until
 
 pytestmark = pytest.mark.anyio
@@ -92,6 +94,98 @@ async def test_an_exception_leaves_the_stream_as_it_is(client, root):
                     async with message:
                         raise Mine
         assert await queue.counts() == (4, 1, 0)
+
+
+async def test_only_a_block_that_waits_sets_a_watch(client, root):
+    with anyio.fail_after(SECONDS):
+        queue = Queue(client, root)
+        await put_numbers(queue, 40)
+        watched, submit = [], client._namespace.submit
+
+        def recorded(call):
+            if call.op == op.EXISTS and "/items/" in call.path:
+                watched.append(call.path)
+            return submit(call)
+
+        client._namespace.submit = client._submit = recorded
+        async with queue.consume(concurrency=4, prefetch=8) as messages:
+            for _ in range(39):
+                async with await anext(messages):
+                    pass
+            assert watched == []
+            with pytest.raises(AckLost):
+                async with await anext(messages) as message:
+                    while message.path not in watched:
+                        await anyio.lowlevel.checkpoint()
+                    await client.delete(message.path)  # as an operator may do
+                    await anyio.sleep_forever()
+
+
+async def test_a_task_that_waits_gets_the_next_item_when_others_were_taken_from_those_claimed_ahead(client, root):
+    """As happens at the end of a lease. One count is refused with the acknowledgement, the next one while it waits."""
+    with anyio.fail_after(SECONDS):
+        queue = Queue(client, root)
+        await put_numbers(queue, 21)
+        async with queue.consume(concurrency=1, prefetch=20) as messages:
+            await until(lambda: _is(lambda: messages._ready and len(messages._claimed) == 20))
+            async with await anext(messages) as message:
+                assert message.data == b"0"
+                for delivery in list(messages._claimed)[:3]:
+                    await client.delete(messages._finder.claim_path(delivery))
+            async with await anext(messages) as message:
+                assert message.data == b"4"
+
+
+async def test_a_task_that_waits_gets_the_next_item_when_others_were_taken_and_no_new_one_comes(client, root, hosts):
+    """While the stream waits for more items, since it has room, its tasks are given what it has."""
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as other:
+            queue = Queue(client, root)
+            await put_numbers(queue, 4)
+            async with queue.consume(concurrency=1, prefetch=20) as messages:
+                await until(lambda: _is(lambda: messages._ready and len(messages._claimed) == 3))
+                async with await anext(messages) as message:
+                    assert message.data == b"0"
+                    native = Queue(other, root)._parts().native
+                    for delivery in list(messages._claimed)[:2]:
+                        multi = other.multi()
+                        multi.delete(messages._finder.claim_path(delivery))
+                        step = claims.claim_and_hand_out
+                        multi.extend(native.buckets.step(delivery.bucket, delivery.item, step, native.who))
+                        assert (await multi.start().result()).error is None
+                async with await anext(messages) as message:
+                    assert message.data == b"3"
+
+
+async def test_an_item_whose_count_was_refused_goes_back_although_the_stream_waits_for_more(client, root, hosts):
+    with anyio.fail_after(SECONDS):
+        async with connect(hosts) as other:
+            queue = Queue(client, root)
+            await put_numbers(queue, 3)
+            async with queue.consume(concurrency=1, prefetch=20) as messages:
+                await until(lambda: _is(lambda: messages._ready and len(messages._claimed) == 2))
+                async with await anext(messages):
+                    buckets, delivery = Queue(other, root)._parts().native.buckets, messages._claimed[0]
+                    multi = buckets.step(delivery.bucket, delivery.item, claims.hand_out)  # before our claim
+                    assert (await multi.start().result()).error is None
+                seen = []
+                for _ in range(2):
+                    async with await anext(messages) as message:
+                        seen.append((message.data, message.attempt))
+                assert seen == [(b"2", 1), (b"1", 2)]
+
+
+async def test_a_task_that_waits_gets_the_next_item_when_the_znode_of_its_client_was_deleted(client, root):
+    with anyio.fail_after(SECONDS):
+        queue = Queue(client, root)
+        await put_numbers(queue, 21)
+        async with queue.consume(concurrency=1, prefetch=20) as messages:
+            await until(lambda: _is(lambda: messages._ready and len(messages._claimed) == 20))
+            with pytest.raises(AckLost):
+                async with await anext(messages):
+                    await client.delete(messages._native.writer._own)  # so nobody knows what became of its last writes
+            async with await anext(messages) as message:
+                assert message.data in (b"1", b"2", b"3")
 
 
 async def test_u20_a_drain_puts_back_at_once_and_lets_blocks_end(client, root, hosts):

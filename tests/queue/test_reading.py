@@ -41,7 +41,7 @@ class Client:
         return self.calls[-1]
 
 
-@pytest.mark.parametrize("largest, asked", [(0, 8), (100, 60), (MIB, 8), (3 * MIB, 2), (9 * MIB, 1)])
+@pytest.mark.parametrize("largest, asked", [(0, 20), (100, 60), (MIB, 8), (3 * MIB, 2), (9 * MIB, 1)])
 def test_no_request_asks_for_too_much(largest, asked):
     client = Client()
     Reading(client, PATHS, largest).begin()
