@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SAQ 0.26.4 (redis-py 7.4.1) beside Redis 7.0.15 (Debian 12): a CronJob with unique=False, to be run each minute, runs
-# about sixty times each minute, all at once. A rarer one runs as many times as there are seconds between two of its times. With unique=True it runs once, but not again while it still runs, which is what
-# one would switch off by unique=False (documented as "unique jobs only one once per queue").
+# about sixty times each minute, all at once. A rarer one runs as many times as there are seconds between two of its
+# times. With unique=True it runs once, but not again while it still runs, which is what one would switch off by
+# unique=False (documented as "unique jobs only one once per queue").
 #
 # Each worker enqueues the next run of all its cron jobs once a second. A job's key is what keeps out the second and all
 # others, and without unique each of them has a new key.
